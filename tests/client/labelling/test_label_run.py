@@ -152,6 +152,7 @@ def test_every_image_is_labelled_or_listed(lab: Path, shelf: Shelf, tmp_path: Pa
     assert [row["TIFF_file"] for row in rows(out, "review.csv")] == ["blank.tif", "foreign.tif"]
     assert [row["TIFF_file"] for row in rows(out, "failures.csv")] == ["broken.tif"]
     assert "strips or tiles" in rows(out, "failures.csv")[0]["reason"]
+    assert rows(out, "failures.csv")[0]["fault"] == "truncated"
     assert count_queries([lab], out) == 7
 
 

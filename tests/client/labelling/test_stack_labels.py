@@ -21,11 +21,13 @@ from twinscope_client.cli.main import main
 from twinscope_client.demo.micrographs import synthesise
 from twinscope_client.errors import OutputError
 from twinscope_client.labelling import copies as writing
+from twinscope_client.labelling import run as labelling
 from twinscope_client.labelling.journal import JOURNAL_NAME, Decision, Journal
 from twinscope_client.labelling.report.summary import summarise
 from twinscope_client.labelling.run import LabelReport, LabelSettings, count_queries, label
 from twinscope_client.labelling.tables import write_tables
 from twinscope_indexer.errors import SourceError
+from twinscope_indexer.imaging.pages import stack_pages
 from twinscope_indexer.indexing.run import index
 from twinscope_indexer.sources import location
 
@@ -257,7 +259,7 @@ def test_a_journal_from_before_is_refused(shelf: Shelf, tmp_path: Path) -> None:
     run(stack, shelf.store, tmp_path / "out")
     with closing(sqlite3.connect(tmp_path / "out" / JOURNAL_NAME)) as db, db:
         db.execute("UPDATE meta SET value = '1' WHERE key = 'version'")
-    with pytest.raises(OutputError, match="has version 1, but this Twinscope reads version 2"):
+    with pytest.raises(OutputError, match="has version 1, but this Twinscope reads version 3"):
         run(stack, shelf.store, tmp_path / "out")
 
 
@@ -319,3 +321,40 @@ def test_the_file_of_a_large_stack_is_read_at_its_offsets(
     run(tmp_path / "lab", shelf.store, tmp_path / "parts", link="sym")
     assert copies(tmp_path / "parts") == copies(tmp_path / "out")
     assert all(path.is_symlink() for path in (tmp_path / "parts" / "Tips").iterdir())
+
+
+def test_unchanged_files_are_not_opened_again_to_find_their_pages(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "lab"
+    stack = write_stack(lab / "s.tif", shelf.pixels["Tips", 0], shelf.pixels["Tips", 1])
+    single = write_stack(lab / "t.tif", shelf.pixels["Tips", 0])
+    damaged = lab / "u.tif"
+    damaged.write_bytes(b"II*\0 no directory")
+    opened: list[str] = []
+
+    def noting(path: Path) -> tuple[int, ...]:
+        opened.append(path.name)
+        return stack_pages(path)
+
+    monkeypatch.setattr(labelling, "stack_pages", noting)
+    pages: list[tuple[str, int]] = []
+
+    def note(one: Decision) -> None:
+        pages.append((Path(one.path).name, one.page))
+
+    run(lab, shelf.store, tmp_path / "out", note)
+    assert pages == [("s.tif", 1), ("s.tif", 2), ("t.tif", 0), ("u.tif", 0)]
+    assert opened == ["s.tif", "t.tif", "u.tif"]
+    first = pages.copy()
+    opened.clear(), pages.clear()
+    run(lab, shelf.store, tmp_path / "out", note)
+    assert opened == ["u.tif"]  # it may have been repaired
+    assert pages == first
+
+    write_stack(single, shelf.pixels["Tips", 0], shelf.pixels["Tips", 1], strange())
+    write_stack(stack, shelf.pixels["Tips", 0])
+    opened.clear(), pages.clear()
+    run(lab, shelf.store, tmp_path / "out", note)
+    assert opened == ["s.tif", "t.tif", "u.tif"]
+    assert pages == [("s.tif", 0), ("t.tif", 1), ("t.tif", 2), ("t.tif", 3), ("u.tif", 0)]

@@ -43,7 +43,9 @@ def with_bar(pixels: Grey) -> Grey:
 def test_noise_is_refused(kind: str, shape: tuple[int, int]) -> None:
     refused = [hash_pixels(change(noise(seed, shape, kind))) for seed in range(4) for change in (np.array, with_bar)]
     reasons = [found.reason for found in refused if isinstance(found, Unhashable)]
-    assert set(reasons) == {"noise"}
+    # Noise of two grey levels is also a mask, and this is the reason if a random wave dominates.
+    assert "noise" in reasons
+    assert set(reasons) <= {"noise", "featureless" if kind == "salt" else "noise"}
     assert len(reasons) >= 6  # a random wave can dominate
 
 

@@ -190,6 +190,15 @@ def test_calibrate_command(collection: Path, tmp_path: Path, capsys: pytest.Capt
         assert replace(engine.search(image), generation=0) == replace(before, generation=0)
 
 
+def test_forget_refuses_options_that_it_would_ignore(
+    collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["calibrate", str(collection / "store"), "--forget", "--contradictions", str(tmp_path / "table.csv")])
+    assert caught.value.code == 2
+    assert "--contradictions cannot be used with --forget" in capsys.readouterr().err
+
+
 def test_same_images_give_the_same_calibration(collection: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["calibrate", str(collection / "store"), "--dry-run", "--json", "--sample", "5"]
     weights = []

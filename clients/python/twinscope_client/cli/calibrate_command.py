@@ -98,6 +98,8 @@ def run(parsed: argparse.Namespace) -> int:
         parsed.parser.error("--sample and --workers must be at least 1")
     if parsed.forget and parsed.json:
         parsed.parser.error("--json cannot be used with --forget, because --forget prints no calibration")
+    if parsed.forget and parsed.contradictions:
+        parsed.parser.error("--contradictions cannot be used with --forget, because --forget compares no images")
     require_new(parsed.contradictions)
     from twinscope_indexer.store.reader import Store, open_writer
 

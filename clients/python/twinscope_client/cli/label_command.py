@@ -190,7 +190,7 @@ def run(parsed: argparse.Namespace) -> int:
 def _print_decision(lines: JsonLines, d: Decision) -> None:
     """Write the JSON object of one image. Only a labelled image has a category."""
     if d.failed:
-        lines.image(d.query, grade="failed", reason=d.reason)
+        lines.image(d.query, grade="failed", fault=d.fault, reason=d.reason)
     elif lines.wanted:
         lines.image(
             d.query, grade=d.grade, category=d.category if d.output else None, code=d.code if d.output else None,

@@ -54,6 +54,10 @@ class Task:
             policy=self.policy.name, page=item.page,
         )  # fmt: skip
 
+    def failure(self, digest: str, fault: str, detail: str) -> Decision:
+        """Return the decision about an image that cannot be read or compared."""
+        return replace(self.decision(digest, "failed", detail), fault=fault)
+
 
 @dataclass(frozen=True, slots=True)
 class QueryFile:
@@ -68,6 +72,8 @@ class QueryFile:
     instrument : InstrumentMetadata
         Metadata that the instrument wrote.
     fault : str
+        Kind of the fault, see `ImageError`; empty if the image was read.
+    detail : str
         Reason why the image could not be read; empty if the image was read.
     """
 
@@ -75,6 +81,7 @@ class QueryFile:
     pixels: NDArray[np.uint8] | None = None
     instrument: InstrumentMetadata = NO_METADATA
     fault: str = ""
+    detail: str = ""
 
 
 def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
@@ -100,14 +107,14 @@ def decide(engine: Engine, task: Task, workers: Workers) -> Decision:
     """
     query = _read_in_worker(workers, task.item)
     if query.pixels is None:
-        return task.decision(query.sha256, "failed", query.fault)
+        return task.failure(query.sha256, query.fault, query.detail)
     image = DecodedFile(task.item.file, query.pixels, task.item.page)
     try:
         answer = engine.search(image, policy=task.policy, instrument=query.instrument)
     except Exception as error:
         if isinstance(error, TwinscopeError) and not isinstance(error, ImageError):
             raise  # the cause of the error is the store or the server, not the image
-        return task.decision(query.sha256, "failed", fault_of(error)[1])
+        return task.failure(query.sha256, *fault_of(error))
     return _with_answer(task.decision(query.sha256, answer.grade, answer.reason), answer)
 
 
@@ -131,7 +138,7 @@ def _read_in_worker(workers: Workers, item: Item) -> QueryFile:
     try:
         return workers.call(read_query, reading)
     except WorkerLostError as error:
-        return QueryFile("", fault=f"the process that read it {error}")
+        return QueryFile("", fault="damaged", detail=f"the process that read it {error}")
 
 
 def read_query(reading: Reading) -> QueryFile:
@@ -147,7 +154,8 @@ def read_query(reading: Reading) -> QueryFile:
             image = read_image(content.stream, name=item.uri, page=item.page, pixel_budget=reading.pixel_budget)
             return QueryFile(digest, image.pixels, instrument)
     except Exception as error:  # noqa: BLE001  a file that breaks a decoder must not stop the run
-        return QueryFile(digest, fault=fault_of(error)[1])
+        fault, detail = fault_of(error)
+        return QueryFile(digest, fault=fault, detail=detail)
 
 
 def _with_answer(decision: Decision, answer: Answer) -> Decision:

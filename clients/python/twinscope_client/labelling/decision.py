@@ -100,6 +100,8 @@ class Decision:
     """Number of the page if the query is a page of a stack, counted from 1. 0 if the file is one image."""
     stack_conflict: str = ""
     """Labels of the pages of the stack, if they differ or if a page has no label. The stack then gets no copy."""
+    fault: str = ""
+    """Kind of the fault if the image could not be read, such as ``too_large``; see `ImageError`. Otherwise empty."""
 
     @property
     def reason_codes(self) -> frozenset[str]:

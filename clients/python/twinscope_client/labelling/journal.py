@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JOURNAL_NAME", "STACK_CONFLICT", "Decision", "Journal", "is_journal"]
 
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 _KIND: Final = 0x7477_7363
 """Application id ``twsc`` in the SQLite header of every journal; see https://www.sqlite.org/fileformat.html."""
 _MARK: Final = b"""\
@@ -33,6 +33,7 @@ skip the folder. Therefore, labelled copies do not become references and are not
 
 
 _COLUMNS = [field.name for field in fields(Decision)]
+_PAGES = "CREATE TABLE IF NOT EXISTS pages (path PRIMARY KEY, size, mtime_ns, numbers) WITHOUT ROWID"
 _values = attrgetter(*_COLUMNS)
 _FIND = f"SELECT {', '.join(_COLUMNS)} FROM decisions WHERE path = ? AND page = ?"
 _PUT = f"REPLACE INTO decisions ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
@@ -72,6 +73,7 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             if self._db.execute("PRAGMA application_id").fetchone()[0] != _KIND:
                 self._create()
+            self._db.execute(_PAGES)
             for column in ("output", "jpeg_output"):
                 self._db.execute(f"CREATE INDEX IF NOT EXISTS f_{column} ON decisions ({column} COLLATE folded)")
             stored: dict[str, str] = dict(self._db.execute("SELECT key, value FROM meta"))
@@ -134,6 +136,28 @@ class Journal:
     def of_file(self, path: str) -> list[Decision]:
         """Return the decisions about all pages of a file. If the file is one image, there is at most one decision."""
         return list(self._select("path = ? ORDER BY page", (_stored(path),)))
+
+    def page_numbers(self, path: str, size: int, mtime_ns: int) -> tuple[int, ...] | None:
+        """Return the numbers of the pages of a file, as an earlier run found them; empty if the file is no stack.
+
+        The result is None if they are unknown, if the size or the modification time of the file has changed, or if an
+        image of the file could not be read: the cause may be gone.
+        """
+        row = self._db.execute(
+            "SELECT numbers FROM pages WHERE (path, size, mtime_ns) = (?1, ?2, ?3)"
+            " AND NOT EXISTS (SELECT 1 FROM decisions WHERE path = ?1 AND grade = 'failed')",
+            (_stored(path), size, mtime_ns),
+        ).fetchone()
+        return None if row is None else tuple(json.loads(row[0]))
+
+    def put_page_numbers(self, path: str, size: int, mtime_ns: int, numbers: tuple[int, ...]) -> None:
+        """Record the numbers of the pages of a file, so that the next run need not open the file to find them.
+
+        Unchanged numbers are not written again.
+        """
+        row = (_stored(path), size, mtime_ns, json.dumps(numbers))
+        if self._db.execute("SELECT * FROM pages WHERE path = ?", row[:1]).fetchone() != row:
+            self._write("REPLACE INTO pages VALUES (?, ?, ?, ?)", row)
 
     def forget(self, decision: Decision) -> None:
         """Remove the decision about a page that the file no longer has."""

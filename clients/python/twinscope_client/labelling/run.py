@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twinscope_indexer.compute.ordered import in_order
 from twinscope_indexer.compute.workers import Workers
-from twinscope_indexer.errors import SourceError
+from twinscope_indexer.errors import ImageError, SourceError
 from twinscope_indexer.files import remove_partial_files
+from twinscope_indexer.imaging.pages import stack_pages
 from twinscope_indexer.indexing.pages import Pages, page_items
 from twinscope_indexer.sources.corpus import Item, Scope, Walk, scope_of, walk
 
@@ -119,7 +120,7 @@ def label(
         # depend on the order in which the decisions are finished. Therefore, `settle` is called in the order of the
         # sources. `settle` also uses the journal, and the database connection of the journal belongs to this thread.
         # One call of `settle` handles all pages of a stack, because the pages share one copy.
-        queries = run.queries(_items(scopes, out, walked, settings.pages))
+        queries = run.queries(_files(scopes, out, walked))
         with closing(in_order(run.decide, queries, run.workers.threads, run.workers.end_calls)) as decided:
             files = groupby(map(run.note_page, decided), lambda one: one.decision.path)
             settled = (run.settle(list(pages)) for _, pages in files)
@@ -142,7 +143,7 @@ def count_queries(sources: Sequence[str | os.PathLike[str]], out: Path, pages: P
     SourceError
         If a source does not exist.
     """
-    return sum(1 for _ in _items([scope_of(source) for source in sources], out, Walk(), pages))
+    return sum(1 for _ in page_items(_files([scope_of(source) for source in sources], out, Walk()), pages))
 
 
 def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[Scope]:
@@ -170,11 +171,6 @@ def scopes_apart(sources: Sequence[str | os.PathLike[str]], out: Path) -> list[S
             msg = f"{source} lies within the output folder {out}; choose an output folder that contains no images"
             raise OutputError(msg)
     return scopes
-
-
-def _items(scopes: list[Scope], out: Path, walked: Walk, pages: Pages) -> Iterator[Item]:
-    """Yield the images of all sources, each page of a stack as an image of its own."""
-    return page_items(_files(scopes, out, walked), pages)
 
 
 def _files(scopes: list[Scope], out: Path, walked: Walk) -> Iterator[Item]:
@@ -226,9 +222,31 @@ class _Run:
         self._step = step
         self._unsaved = 0
 
-    def queries(self, items: Iterable[Item]) -> Iterator[_Query]:
-        """Yield every image with the decision in the journal about this image, if there is one."""
-        return (_Query(item, self._journal.find(str(item.file), item.page)) for item in items)
+    def queries(self, files: Iterable[Item]) -> Iterator[_Query]:
+        """Yield every image with the decision in the journal about this image, if there is one.
+
+        Each page of a stack is an image, unless only the first page is asked for.
+        """
+        for file in files:
+            numbers = () if self._settings.pages == "first" else self._page_numbers(file)
+            for page in numbers or (0,):
+                yield self._query(replace(file, page=page))
+
+    def _query(self, item: Item) -> _Query:
+        return _Query(item, self._journal.find(str(item.file), item.page))
+
+    def _page_numbers(self, file: Item) -> tuple[int, ...]:
+        """Return the numbers of the pages of a stack. An unchanged file that an earlier run read is not opened."""
+        path = str(file.file)
+        numbers = self._journal.page_numbers(path, file.size, file.mtime_ns)
+        if numbers is not None:
+            return numbers
+        try:
+            numbers = stack_pages(file.file)
+        except ImageError:  # to read the image reports the fault
+            return ()
+        self._journal.put_page_numbers(path, file.size, file.mtime_ns, numbers)
+        return numbers
 
     def decide(self, query: _Query) -> Decided:
         """Decide about one image, unless the decision of an earlier run is still valid."""

@@ -20,6 +20,9 @@ of a stack share one copy, so their rows name the same copy. ``reason_codes`` ar
 grade, separated by spaces. The code ``stack_pages_differ`` means that the stack got no copy, because its pages have
 different labels, or because a page has no label.
 
+``fault`` is the kind of the fault of an image that could not be read: ``missing``, ``unreadable``, ``empty``,
+``truncated``, ``damaged``, ``unsupported`` or ``too_large``.
+
 ``p_wrong`` is the estimated probability that the best candidate is wrong. ``p_wrong_low`` and ``p_wrong_high`` are the
 ends of the 95 % interval of this probability.
 """
@@ -58,7 +61,7 @@ REVIEW_COLUMNS = (
     "recipe", "taxonomy", "policy", "earlier_output", "contradictions", "p_wrong", "p_wrong_high", "p_wrong_low",
     *_FOUND_COLUMNS, "page", "reason_codes",
 )  # fmt: skip
-FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason", "page")
+FAILURE_COLUMNS = ("TIFF_file", "TIFF_path", "reason", "page", "fault")
 _LABELLED = "output <> '' AND written"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """If a text begins with one of these characters, spreadsheet programs interpret the text as a formula."""
@@ -164,7 +167,7 @@ def _instrument(d: Decision) -> tuple[object, ...]:
 
 
 def _failure_row(d: Decision) -> tuple[object, ...]:
-    return (PurePath(d.path).name, d.path, d.reason, d.page or "")
+    return (PurePath(d.path).name, d.path, d.reason, d.page or "", d.fault)
 
 
 def provenance(d: Decision) -> dict[str, object]:
