@@ -158,7 +158,7 @@ class IndexEngineError(TwinscopeError):
 
 
 class SettingsError(TwinscopeError):
-    """A setting cannot be used, for example of a server, a connection, a project or an environment variable."""
+    """A setting cannot be used: a setting of a server, a connection or a project, or an environment variable."""
 
 
 class SourceError(TwinscopeError):

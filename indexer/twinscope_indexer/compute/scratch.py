@@ -58,14 +58,14 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def is_scratch(array: NDArray[Any]) -> bool:
-    """Return whether an array, or the array of which it is a part, is a scratch array."""
+    """Return whether an array is a scratch array or a part of a scratch array."""
     return _mapping_of(array) is not None
 
 
 def release(*arrays: NDArray[Any]) -> None:
     """Take scratch arrays out of memory. The values are read from the file when they are used again.
 
-    The call has no effect on ordinary arrays. On Windows, it has no effect at all.
+    The call has no effect on ordinary arrays, and no effect on Windows.
     """
     if hasattr(mmap, "MADV_DONTNEED"):
         for array in arrays:
@@ -86,7 +86,7 @@ def bands(array: NDArray[Any], *others: NDArray[Any], multiple: int = 1) -> Iter
     *others : ndarray
         Further arrays that are used in the same bands.
     multiple : int
-        Number of which the length of each slice is a multiple, except for the last slice.
+        The length of each slice is a multiple of this number, except for the last slice.
     """
     length = len(array)
     if not any(is_scratch(one) for one in (array, *others)):
@@ -107,9 +107,9 @@ def every(step: int, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def packed(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a C-contiguous array with the same values, if an array is a part or a turned view of a scratch array.
+    """Return a C-contiguous copy of an array that is a part or a turned view of a scratch array.
 
-    The values are copied in tiles. Ordinary arrays and contiguous arrays are returned unchanged.
+    The values are copied in tiles. Ordinary arrays and contiguous arrays are returned without a copy.
     """
     if array.flags.c_contiguous or not is_scratch(array):
         return array
@@ -125,7 +125,7 @@ def packed(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class Usage:
-    """The amount of a scratch array that is in memory, while rectangles of it are written.
+    """Counter for a scratch array that is written part by part: how many bytes of the array are in memory.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ PIXEL_BUDGET: Final = 300_000_000
 
 MEGAPIXEL: Final = 1_000_000
 MOST_MEGAPIXELS: Final = 1_000_000
-"""Maximum pixel budget in millions of pixels. No image has more, because of the maximum side."""
+"""Maximum pixel budget in millions of pixels. No image can be larger, because a side has at most a million pixels."""
 
 DEFLATE_RATIO = 1032
 """Maximum compression ratio of Deflate (zlib, "Technical Details": the 1032:1 limit)."""

@@ -23,7 +23,7 @@ class Relocated:
 
 
 def relocate(store: Path, old: Path, new: Path, *, force: bool = False) -> Relocated:
-    """Change the folder of each root of a store that is `old` or a subfolder of `old`.
+    """In a store, change the folder of each root that is `old` or a subfolder of `old`.
 
     Parameters
     ----------

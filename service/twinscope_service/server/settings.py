@@ -98,7 +98,7 @@ class ServerSettings:
             )
             raise SettingsError(msg)
         if (self.tls_certificate is None) != (self.tls_key is None):
-            msg = "tls_certificate and tls_key go together: give both or neither"
+            msg = "tls_certificate and tls_key must be given together: give both or neither"
             raise SettingsError(msg)
         if self.tls_client_ca is not None and self.tls_certificate is None:
             msg = "tls_client_ca needs tls_certificate and tls_key: client certificates require TLS"

@@ -348,7 +348,7 @@ def test_flags_override_environment_overrides_file(config: Path) -> None:
         ("write = 'perhaps'", "true or false"),
         ("workers = 0", "at least 1"),
         ("port = ", "cannot be read"),
-        ("tls_key = 'k'", "go together"),
+        ("tls_key = 'k'", "must be given together"),
         ("tls_client_ca = 'k'", "needs tls_certificate"),
         ("tokens = 5", "tokens must be a path"),
         ("tokens = ''", "tokens must be a path"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUDGET: Final = "image_megapixels"
-"""Attribute of the parsed arguments. ``serve`` has a setting of its own with the name ``max_megapixels``."""
+"""Attribute of the parsed arguments. The command ``serve`` has its own setting ``max_megapixels``."""
 
 
 def add_budget_option(parser: argparse.ArgumentParser) -> None:
