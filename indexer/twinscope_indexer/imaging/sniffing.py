@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from twinscope_indexer.compute.scratch import ScratchSpaceError
 from twinscope_indexer.errors import ImageError, os_reason
 from twinscope_indexer.imaging.foreign import what_it_is
 
@@ -104,10 +103,12 @@ def _reading(stream: BinaryIO, name: str) -> Iterator[ImageFile]:
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise ImageError(name, "unreadable", f"cannot be read: {reason}") from error
-    except ScratchSpaceError as error:
-        raise ImageError(name, "too_large", str(error)) from error
     except MemoryError as error:
-        raise ImageError(name, "too_large", "decoding it needs more memory than is available") from error
+        from twinscope_indexer.compute.scratch import ScratchSpaceError  # imported here, because NumPy loads slowly
+
+        full = isinstance(error, ScratchSpaceError)
+        reason = str(error) if full else "decoding it needs more memory than is available"
+        raise ImageError(name, "too_large", reason) from error
 
 
 def _format(stream: BinaryIO, name: str) -> Format:
