@@ -74,7 +74,9 @@ def test_an_impossible_option_is_refused(twinscope: Any, mosaic: Path, value: st
     assert "--max-megapixels must be at least 1" in ran.err
 
 
-@pytest.mark.parametrize("value", ["many", "1.5", "0", "-3"])
+@pytest.mark.parametrize(
+    "value", ["many", "1.5", "0", "-3", "9" * 5000], ids=["word", "fraction", "zero", "negative", "5000 digits"]
+)
 def test_an_impossible_variable_is_refused(
     twinscope: Any, mosaic: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:

@@ -103,7 +103,8 @@ def settings() -> dict[str, Setting]:
         read["store"] = Setting(store, f"environment variable {STORE_VARIABLE}")
     megapixels = os.environ.get(BUDGET_VARIABLE, "").strip()
     if megapixels:
-        number = int(megapixels) if megapixels.isdecimal() else megapixels
+        # Python refuses to convert a text of several thousand digits.
+        number = int(megapixels) if megapixels.isdecimal() and len(megapixels) < 20 else megapixels
         read["max_megapixels"] = Setting(number, f"environment variable {BUDGET_VARIABLE}")
     return read
 
