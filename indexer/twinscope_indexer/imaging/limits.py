@@ -41,7 +41,7 @@ def default_pixel_budget() -> int:
     if not text.isdecimal() or len(text) > 20 or not 1 <= int(text) <= MOST_MEGAPIXELS:
         msg = (
             f"environment variable {BUDGET_VARIABLE}: the maximum size of an image in millions of pixels must be a "
-            f"whole number from 1 to {MOST_MEGAPIXELS}, got {text!r}"
+            f"whole number from 1 to {MOST_MEGAPIXELS}, got {text[:40]!r}"
         )
         raise SettingsError(msg)
     return int(text) * MEGAPIXEL

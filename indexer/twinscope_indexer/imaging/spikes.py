@@ -30,7 +30,7 @@ _MOST_NEIGHBOURS: Final = 1
 _MOST_CONSTANT: Final = 0.5
 """If more than this share of the pixels has one value, the image counts single electrons or X-rays. The single pixels
 are then the content of the image, not spikes."""
-_SAMPLED: Final = 1 << 20  # maximum number of pixels that are used for the percentiles
+_SAMPLED: Final = 1 << 16  # maximum number of pixels that are used for the percentiles; more only take time
 _CHECKED: Final = 1 << 24  # maximum number of pixels, in the middle rows, that are checked for isolated pixels
 
 

@@ -81,11 +81,13 @@ def test_an_impossible_variable_is_refused(
     twinscope: Any, mosaic: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv(BUDGET_VARIABLE, value)
-    with pytest.raises(SettingsError, match=f"{BUDGET_VARIABLE}.*{value}"):
+    with pytest.raises(SettingsError, match=f"{BUDGET_VARIABLE}.*{value[:40]}"):
         read_image(mosaic)
     ran = twinscope("hash", mosaic)
-    assert ran.code in {1, 2}
-    assert value in ran.err.splitlines()[-1]
+    assert ran.code == 1
+    assert BUDGET_VARIABLE in ran.err.splitlines()[-1]
+    assert value[:40] in ran.err.splitlines()[-1]
+    assert len(ran.err) < 400
 
 
 def test_the_variable_is_the_default_in_python(mosaic: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from twinscope_indexer.imaging.limits import BUDGET_VARIABLE
+from twinscope_indexer.imaging.limits import BUDGET_VARIABLE, MEGAPIXEL, default_pixel_budget
 
 from twinscope_client.cli.budget_option import BUDGET
 
@@ -94,18 +94,17 @@ def settings() -> dict[str, Setting]:
     Raises
     ------
     SettingsError
-        If the project file cannot be read, or contains an unknown key or a value of the wrong type.
+        If the project file cannot be read, or contains an unknown key or a value of the wrong type, or if the
+        environment variable of the pixel budget has a wrong value.
     """
     file = found_file()
     read = {} if file is None else {key: Setting(value, f"file {file}") for key, value in _read(file).items()}
     store = os.environ.get(STORE_VARIABLE, "")
     if store:
         read["store"] = Setting(store, f"environment variable {STORE_VARIABLE}")
-    megapixels = os.environ.get(BUDGET_VARIABLE, "").strip()
-    if megapixels:
-        # Python refuses to convert a text of several thousand digits.
-        number = int(megapixels) if megapixels.isdecimal() and len(megapixels) < 20 else megapixels
-        read["max_megapixels"] = Setting(number, f"environment variable {BUDGET_VARIABLE}")
+    if os.environ.get(BUDGET_VARIABLE, "").strip():
+        megapixels = default_pixel_budget() // MEGAPIXEL
+        read["max_megapixels"] = Setting(megapixels, f"environment variable {BUDGET_VARIABLE}")
     return read
 
 

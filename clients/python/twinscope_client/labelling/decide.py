@@ -132,9 +132,8 @@ class Reading(NamedTuple):
 def _read_in_worker(workers: Workers, item: Item) -> QueryFile:
     reading = Reading(item, default_pixel_budget())
     if item.member is None and not needs_codec(item.file):
-        return read_query(
-            reading
-        )  # pixels of a worker process must be sent back, which takes as long as reading the file
+        # A worker process would have to send the pixels back, which takes as long as reading the file.
+        return read_query(reading)
     try:
         return workers.call(read_query, reading)
     except WorkerLostError as error:
